@@ -68,7 +68,7 @@ def resolve_engine(name: str, options: EngineOptions) -> str:
 
 
 def reference_engine(files: ModelFiles, options: EngineOptions) -> Engine:
-    """Build the uncompiled torch engine in float32: on a CPU it defines what is correct, and on a GPU it has gradients too.
+    """Build the plain torch engine in float32: on a CPU it defines what is correct, and on a GPU it has gradients too.
 
     Raises:
         CheckpointError: the checkpoint cannot be used.

@@ -74,7 +74,7 @@ class CudaGraphs:
         self._stream = torch.cuda.Stream(device)
 
     def __call__(self, forward: Forward, shape: Shape) -> Forward:
-        """Return a replay of `forward`, which must have run for this shape before: a capture must not compile."""
+        """Return a replay of `forward`, which must have run for this shape before: a capture must not load kernels."""
         current = torch.cuda.current_stream(self._device)
         pixels = torch.zeros(shape, dtype=torch.uint8, device=self._device)
         graph = torch.cuda.CUDAGraph()
@@ -84,7 +84,8 @@ class CudaGraphs:
             with torch.cuda.stream(self._stream):
                 # Allocations at a stream's first use, such as cuBLAS's workspace, must not become part of a graph.
                 forward(pixels)
-            with torch.cuda.graph(graph, pool=self._pool, stream=self._stream):
+            # By default, memory that another thread allocates meanwhile, for an explanation, would make the capture fail.
+            with torch.cuda.graph(graph, pool=self._pool, stream=self._stream, capture_error_mode="thread_local"):
                 logits = forward(pixels)
 
         def replay(new_pixels: Tensor) -> Tensor:

@@ -1,7 +1,5 @@
 """The GPU engine: on the CPU everything except CUDA graphs and pinned memory, and on a GPU where available."""
 
-import logging
-from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -51,21 +49,6 @@ class Colours(nn.Module):
         return {"out": self.layer(random_images)}
 
 
-class CountingCompiler:
-    """A backend of torch.compile that changes nothing and counts its calls."""
-
-    def __init__(self) -> None:
-        self.calls = 0
-
-    def __call__(self, graph: torch.fx.GraphModule, _: list[Tensor]) -> Callable[..., Any]:
-        self.calls += 1
-        return graph.forward
-
-
-def missing_compiler(_: torch.fx.GraphModule, __: list[Tensor]) -> Callable[..., Any]:
-    raise RuntimeError("failed to find a C compiler")
-
-
 class ImagePooling(nn.Module):
     """Add the mean of all cells to each cell, like ASPP's image pooling."""
 
@@ -74,7 +57,7 @@ class ImagePooling(nn.Module):
 
 
 def small_checkpoint() -> Checkpoint:
-    """Return a small checkpoint, which compiles quickly."""
+    """Return a checkpoint of a few small layers."""
     torch.manual_seed(0)
     network = DeepLabV3("mobilenet_v2", len(CLASSES), output_stride=16)
     network.backbone = Colours()
@@ -87,7 +70,7 @@ def random_images(count: int, height: int, width: int) -> RGBImage:
 
 
 def cpu_engine(checkpoint: Checkpoint, precision: Precision = "float32", **options: Any) -> TorchGpuEngine:
-    return TorchGpuEngine(checkpoint, EngineOptions(precision=precision), CPU, **({"backend": "eager"} | options))
+    return TorchGpuEngine(checkpoint, EngineOptions(precision=precision), CPU, **options)
 
 
 @pytest.fixture(scope="module")
@@ -107,13 +90,6 @@ def astronaut(tmp_path_factory: pytest.TempPathFactory) -> RGBImage:
     return decode_image(path.read_bytes(), Limits())[::2, ::2]
 
 
-@pytest.fixture
-def uncompiled() -> Iterator[None]:
-    """Turn compilation off, like TORCH_COMPILE_DISABLE: compiling the default model takes a minute."""
-    with torch._dynamo.config.patch(disable=True):
-        yield
-
-
 @pytest.mark.parametrize("shape", [(1, 48, 64), (1, 64, 48), (3, 64, 64), (8, 16, 64), (1, 5, 3)])
 def test_logits_equal_the_reference(engine: TorchGpuEngine, reference: TorchEngine, shape: tuple[int, int, int]) -> None:
     pixels = random_images(*shape)
@@ -127,37 +103,6 @@ def test_a_batch_gives_the_same_logits_as_single_images(engine: TorchGpuEngine) 
     logits = engine.infer(pixels)
 
     np.testing.assert_allclose(logits, np.concatenate([engine.infer(image[None]) for image in pixels]), atol=1e-5)
-
-
-def test_the_network_is_compiled_once_for_one_image_and_once_for_batches() -> None:
-    compiler = CountingCompiler()
-    engine = cpu_engine(small_checkpoint(), backend=compiler)
-    calls_at_start = compiler.calls
-
-    for shape in ((1, 64, 48), (1, 64, 64), (2, 48, 64), (3, 64, 64), (8, 33, 17), (1, 16, 16), (2, 1, 99)):
-        engine.infer(random_images(*shape))
-
-    assert (calls_at_start, compiler.calls) == (2, 2)
-
-
-def test_without_a_compiler_the_engine_answers_and_the_log_says_why(
-    reference: TorchEngine, caplog: pytest.LogCaptureFixture
-) -> None:
-    pixels = random_images(1, 48, 64)
-
-    with caplog.at_level(logging.WARNING):
-        engine = cpu_engine(small_checkpoint(), backend=missing_compiler)
-
-    np.testing.assert_allclose(engine.infer(pixels), reference.infer(pixels), atol=1e-5)
-    (record,) = [record for record in caplog.records if record.name == "handler.network.engines.torch_gpu_engine"]
-    assert "uncompiled" in record.message
-    assert record.exc_info is not None
-    assert "C compiler" in str(record.exc_info[1])
-
-
-def test_the_compiler_that_gpus_need_loads_without_a_warning() -> None:
-    # The compiler is loaded here; the network is compiled when it first runs. Warnings are errors in tests.
-    torch.compile(nn.Identity(), backend="inductor")
 
 
 def test_the_usual_sizes_are_captured_before_the_first_request() -> None:
@@ -181,7 +126,6 @@ def test_an_answer_is_not_overwritten_by_the_next(engine: TorchGpuEngine) -> Non
     np.testing.assert_array_equal(first, before)
 
 
-@pytest.mark.usefixtures("uncompiled")
 def test_bfloat16_labels_nearly_equal_the_reference(astronaut: RGBImage) -> None:
     checkpoint = load_checkpoint(DEFAULT_CHECKPOINT)
     pixels, size = astronaut[None], (astronaut.shape[0], astronaut.shape[1])
@@ -196,7 +140,6 @@ def test_bfloat16_labels_nearly_equal_the_reference(astronaut: RGBImage) -> None
     assert (labels == expected).mean() >= 0.995
 
 
-@pytest.mark.usefixtures("uncompiled")
 def test_the_checkpoints_network_is_not_modified() -> None:
     checkpoint = small_checkpoint()
     before = {name: value.clone() for name, value in checkpoint.network.state_dict().items()}
@@ -208,12 +151,32 @@ def test_the_checkpoints_network_is_not_modified() -> None:
         assert torch.equal(value, before[name])
 
 
+def test_only_depthwise_convolutions_bypass_cudnn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a CPU the setting changes nothing else, so it can be watched there."""
+    used_cudnn: dict[bool, set[bool]] = {True: set(), False: set()}
+    convolve = nn.Conv2d._conv_forward
+
+    def watch(module: nn.Conv2d, features: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        used_cudnn[module.groups > 1].add(torch.backends.cudnn.enabled)
+        return convolve(module, features, weight, bias)
+
+    monkeypatch.setattr(nn.Conv2d, "_conv_forward", watch)
+    checkpoint = small_checkpoint()
+    depthwise = nn.Conv2d(8, 8, 3, padding=1, groups=8)
+    checkpoint.network.classifier = nn.Sequential(depthwise, checkpoint.network.classifier)  # type: ignore[assignment]
+    engine = cpu_engine(checkpoint)
+
+    engine.infer(random_images(1, 48, 64))
+
+    assert used_cudnn == {True: {False}, False: {True}}
+    assert torch.backends.cudnn.enabled
+
+
 def test_the_engine_makes_labels_and_has_no_gradients(engine: TorchGpuEngine) -> None:
     assert type(engine).make_label_map is not Engine.make_label_map
     assert not engine.has_gradients
 
 
-@pytest.mark.usefixtures("uncompiled")
 def test_int8_is_refused() -> None:
     with pytest.raises(ConfigurationError, match=r"precision 'int8': .*'auto' or 'bfloat16'"):
         cpu_engine(small_checkpoint(), "int8")
