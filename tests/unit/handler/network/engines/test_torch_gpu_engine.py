@@ -61,7 +61,8 @@ def small_checkpoint() -> Checkpoint:
     torch.manual_seed(0)
     network = DeepLabV3("mobilenet_v2", len(CLASSES), output_stride=16)
     network.backbone = Colours()
-    network.classifier = nn.Sequential(ImagePooling(), nn.Conv2d(8, len(CLASSES), 1))  # type: ignore[assignment]
+    depthwise, pointwise = nn.Conv2d(8, 8, 3, padding=1, groups=8), nn.Conv2d(8, len(CLASSES), 1)
+    network.classifier = nn.Sequential(ImagePooling(), depthwise, pointwise)  # type: ignore[assignment]
     return Checkpoint(network.eval(), metadata(resize=ResizePolicy(side="long", size=64)))
 
 
@@ -158,13 +159,11 @@ def test_only_depthwise_convolutions_bypass_cudnn(monkeypatch: pytest.MonkeyPatc
 
     def watch(module: nn.Conv2d, features: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         used_cudnn[module.groups > 1].add(torch.backends.cudnn.enabled)
-        return convolve(module, features, weight, bias)
+        outputs: Tensor = convolve(module, features, weight, bias)
+        return outputs
 
     monkeypatch.setattr(nn.Conv2d, "_conv_forward", watch)
-    checkpoint = small_checkpoint()
-    depthwise = nn.Conv2d(8, 8, 3, padding=1, groups=8)
-    checkpoint.network.classifier = nn.Sequential(depthwise, checkpoint.network.classifier)  # type: ignore[assignment]
-    engine = cpu_engine(checkpoint)
+    engine = cpu_engine(small_checkpoint())
 
     engine.infer(random_images(1, 48, 64))
 
