@@ -85,7 +85,9 @@ describe("polygons", () => {
     await page.mouse.click(box.x + box.width / 2, box.y + box.height * 0.75);
     const before = await corners();
 
-    const middle = (await page.locator("circle.middle").first().boundingBox())!;
+    await page.waitForSelector("circle.middle");
+    // Measured in one step, because each frame draws new circles.
+    const middle = await page.evaluate(() => document.querySelector("circle.middle")!.getBoundingClientRect().toJSON() as DOMRect);
     await page.mouse.move(middle.x + middle.width / 2, middle.y + middle.height / 2);
     await page.mouse.down();
     await page.mouse.move(middle.x + 40, middle.y + 30, { steps: 3 });
